@@ -9,6 +9,7 @@ import io
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +191,7 @@ def _sample(args: list[str]) -> int:
             done = partial.first + len(partial.x_BTC) * partial.iteration / partial.num_iterations
             bar.update(task, completed=done)
 
+        start = time.perf_counter()
         images = sample(
             model,
             labels,
@@ -202,6 +204,7 @@ def _sample(args: list[str]) -> int:
             batch_size=parsed.batch_size,
             callback=show,
         )
+        seconds = time.perf_counter() - start
     match kind:
         case ".png":
             write_grid(parsed.out, images, labels)
@@ -211,7 +214,7 @@ def _sample(args: list[str]) -> int:
             classes = [f"-class{label:04d}" for label in labels] if labels is not None else [""] * num
             names = [f"seed{seed:06d}{name}" for seed, name in zip(seeds, classes, strict=True)]
             write_pngs(parsed.out, images, names)
-    sys.stdout.write(f"wrote {num} images to {parsed.out}\n")
+    sys.stdout.write(f"wrote {num} images to {parsed.out} ({seconds / num:.3g} s an image)\n")
     return 0
 
 

@@ -38,10 +38,6 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
-
     def forward(
         self, images_BCHW: Tensor, labels_B: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:

@@ -33,17 +33,18 @@ def has_idx_files(folder: Path) -> bool:
 
 
 def load_fashion_mnist(split: str = "train", folder: Path | None = None) -> ImageSet:
-    """A split from `folder`, else from where Debian's dataset-fashion-mnist puts it, else from the Hugging Face hub."""
-    if folder is None and has_idx_files(DEBIAN_FOLDER):
-        folder = DEBIAN_FOLDER
-    if folder is None:
+    """A split from `folder`, else from where Debian's dataset-fashion-mnist puts it, else from the Hugging Face hub.
+
+    A `folder` may hold another set in the same format, such as MNIST, so its classes are named by their numbers.
+    """
+    if folder is None and not has_idx_files(DEBIAN_FOLDER):
         return _load_from_hub(split)
-    images = read_idx(_require(folder, f"{_PREFIX[split]}-images-idx3-ubyte"), 3)
-    labels = read_idx(_require(folder, f"{_PREFIX[split]}-labels-idx1-ubyte"), 1)
+    found = folder or DEBIAN_FOLDER
+    images = read_idx(_require(found, f"{_PREFIX[split]}-images-idx3-ubyte"), 3)
+    labels = read_idx(_require(found, f"{_PREFIX[split]}-labels-idx1-ubyte"), 1)
     if len(images) != len(labels):
-        raise ValueError(f"{folder} has {len(images)} images and {len(labels)} labels: copy its files again")
-    num_classes = int(labels.max()) + 1
-    names = CLASS_NAMES if num_classes <= len(CLASS_NAMES) else tuple(str(k) for k in range(num_classes))
+        raise ValueError(f"{found} has {len(images)} images and {len(labels)} labels: copy its files again")
+    names = CLASS_NAMES if folder is None else tuple(str(k) for k in range(int(labels.max()) + 1))
     return ImageSet(torch.from_numpy(images[:, None]), torch.from_numpy(labels.astype(np.int64)), names)
 
 

@@ -65,7 +65,7 @@ def sample(
         "guidance_schedule": guidance_schedule,
     }
     settings = dataclasses.replace(model.config.sampling, **{k: v for k, v in given.items() if v is not None})
-    all_labels, all_seeds = resolve_labels_and_seeds(model, labels, seeds, settings)
+    all_labels, all_seeds = _resolve(model, labels, seeds, settings)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: it must be positive")
     num_tokens = model.config.grid.num_tokens
@@ -111,7 +111,7 @@ def _sample_batch(
     return _to_images(model, x_BTC)
 
 
-def resolve_labels_and_seeds(
+def _resolve(
     model: Model, labels: Sequence[int] | None, seeds: Sequence[int] | None, settings: SamplingConfig
 ) -> tuple[list[int], list[int]]:
     """A label and a seed for each image, defaults filled in. ValueError where they do not fit the model."""

@@ -71,7 +71,7 @@ def train(
     accelerator = _make_accelerator(config, device, out)
     check_writable(out)
     checkpoint.write_config(out, config)
-    accelerator.init_trackers("", init_kwargs={})
+    accelerator.init_trackers("novq")
     return _Run(config, out, data, accelerator, minutes, steps).go()
 
 

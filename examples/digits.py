@@ -33,7 +33,10 @@ def main() -> None:
     start = time.perf_counter()
 
     print(f"training on scikit-learn's digits for {args.minutes:g} minutes")
-    trained = novq.train(preset("digits").config, args.out / "run", minutes=args.minutes)
+    try:
+        trained = novq.train(preset("digits").config, args.out / "run", minutes=args.minutes)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     if trained.interrupted:
         raise SystemExit("stopped and saved; run the same command again to go on")
 

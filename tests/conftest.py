@@ -1,7 +1,10 @@
 """Small models and runs that many tests share."""
 
 import dataclasses
+import os
 from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported; also by the commands under test
 
 import pytest
 import torch

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 import novq
+from novq.backbones import Backbone
+from novq.conditioning import Conditioning
+from novq.heads import Head
 from novq.model import Model
+from novq.sampling import NoiseSource, SeededNoise
+from novq.tokenizers import Tokenizer
 
 
 @pytest.fixture
@@ -51,6 +56,16 @@ def test_folder_without_a_model(tmp_path: Path) -> None:
 def test_missing_folder() -> None:
     with pytest.raises(ValueError, match="no folder 'nowhere' here"):
         novq.load("nowhere")
+
+
+def test_parts_keep_their_contracts(tiny: Model) -> None:
+    """Checked by the type checker."""
+    tokenizer: Tokenizer = tiny.tokenizer
+    conditioning: Conditioning = tiny.conditioning
+    backbone: Backbone = tiny.backbone
+    head: Head = tiny.head
+    noise: NoiseSource = SeededNoise([0])
+    assert all((tokenizer, conditioning, backbone, head, noise))
 
 
 def test_loss_is_reproducible_from_a_generator(tiny: Model) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 
 from novq import __version__
-from novq.config import ClassConfig, RunConfig
+from novq.config import SOURCES, ClassConfig, RunConfig
 from novq.files import check_writable
 from novq.presets import PRESETS, preset
 
@@ -64,10 +64,10 @@ class SampleArgs:
 
     model: tyro.conf.Positional[str]
     """Folder of a trained run or model, or its name on the Hugging Face hub."""
-    out: Path = Path("samples.png")
-    """By its ending: .png a grid, .npz arrays `images` (N, H, W, C) uint8 and `labels` (N,), else a folder of PNGs."""
+    out: str = "samples.png"
+    """By its ending: .png a grid, .npz arrays `images` (N, H, W, C) uint8 and `labels` (N,), DIR/ single PNGs."""
     classes: tuple[str, ...] = ()
-    """Class ids or names, taken in turn; without it, every class in turn."""
+    """Class ids or names (a number is an id), taken in turn; without it, every class in turn."""
     num: int | None = None
     """How many images; by default 8 a class, at most 80."""
     seed: int = 0
@@ -141,6 +141,10 @@ def _train(args: list[str]) -> int:
     )
     config, minutes, steps = parsed.config, parsed.minutes, parsed.steps
     if parsed.source is not None:
+        if parsed.source in SOURCES and Path(parsed.source).is_dir():
+            raise ValueError(
+                f"--data {parsed.source} is a source and a folder here: ./{parsed.source} is the folder"
+            )
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=parsed.source))
     if minutes is None and steps is None:
         minutes, steps = chosen.minutes, chosen.steps
@@ -148,8 +152,9 @@ def _train(args: list[str]) -> int:
 
     summary = train(config, parsed.out, minutes=minutes, steps=steps, device=parsed.device)
     if summary.interrupted:
+        saved = " and saved" if summary.new_steps else ""
         sys.stderr.write(
-            f"stopped at step {summary.progress.step} and saved: the same command goes on from there\n"
+            f"stopped at step {summary.progress.step}{saved}: the same command goes on from there\n"
         )
         return 130
     done = summary.progress
@@ -165,20 +170,25 @@ def _train(args: list[str]) -> int:
 
 def _sample(args: list[str]) -> int:
     parsed = _parse(SampleArgs, args, prog="novq sample", description="Generate images with a trained model.")
-    kind = parsed.out.suffix.lower()
+    out = Path(parsed.out)
+    kind = "" if parsed.out.endswith("/") or out.is_dir() else out.suffix.lower()
     if kind not in (".png", ".npz", ""):
-        raise ValueError(f"--out {parsed.out} ends in {kind}: use .png (a grid), .npz (arrays) or a folder")
-    import torch
-
+        raise ValueError(
+            f"--out {out} ends in {kind}: use .png (a grid), .npz (arrays) or DIR/ (single PNGs)"
+        )
     from novq.data.export import write_grid, write_npz, write_pngs
-    from novq.model import load
+    from novq.model import load, resolve_device
     from novq.sampling import Partial, sample
 
-    model = load(parsed.model, parsed.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = load(parsed.model, resolve_device(parsed.device).type)
+    if kind != ".npz" and model.config.tokenizer.channels not in (1, 3):
+        raise ValueError(
+            f"this model makes {model.config.tokenizer.channels}-channel latents: use --out with .npz"
+        )
     labels = _labels(model, parsed.classes, parsed.num)
     num = len(labels) if labels is not None else _num(parsed.num, 1)
     seeds = range(parsed.seed, parsed.seed + num)
-    check_writable(parsed.out.parent if kind else parsed.out)
+    check_writable(out.parent if kind else out)
 
     from rich.console import Console
     from rich.progress import Progress
@@ -207,13 +217,13 @@ def _sample(args: list[str]) -> int:
         seconds = time.perf_counter() - start
     match kind:
         case ".png":
-            write_grid(parsed.out, images, labels)
+            write_grid(out, images, labels)
         case ".npz":
-            write_npz(parsed.out, images, labels or [0] * num)
+            write_npz(out, images, labels or [0] * num)
         case _:
             classes = [f"-class{label:04d}" for label in labels] if labels is not None else [""] * num
             names = [f"seed{seed:06d}{name}" for seed, name in zip(seeds, classes, strict=True)]
-            write_pngs(parsed.out, images, names)
+            write_pngs(out, images, names)
     sys.stdout.write(f"wrote {num} images to {parsed.out} ({seconds / num:.3g} s an image)\n")
     return 0
 
@@ -290,7 +300,7 @@ def _num(num: int | None, num_classes: int) -> int:
 
 
 def _class_id(conditioning: ClassConfig, text: str) -> int:
-    if text in conditioning.names:
+    if text in conditioning.names and not text.isdecimal():
         return conditioning.names.index(text)
     if not text.isdecimal() or int(text) >= conditioning.num_classes:
         names = ", ".join(name for name in conditioning.names[:20] if not name.isdecimal())

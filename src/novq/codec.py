@@ -83,6 +83,14 @@ def _decode_dataclass(kind: Any, data: Any, path: str) -> Any:
     names = [f.name for f in dataclasses.fields(kind)]
     unknown = [key for key in data if key not in names]
     _require(not unknown, f"{path} has the unknown key {', '.join(unknown)}: known are {', '.join(names)}")
+    missing = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.name not in data
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    _require(not missing, f"{path} lacks {', '.join(missing)}")
     return kind(**{key: _decode(hints[key], value, f"{path}.{key}") for key, value in data.items()})
 
 

@@ -191,6 +191,9 @@ class ModelConfig:
         return self.tokenizer.grid(self.image_size)
 
 
+SOURCES = ("digits", "fashion-mnist")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Where the images come from."""
@@ -240,6 +243,7 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         _check_positive(self, "sample_minutes", "checkpoint_minutes")
+        _check(0 <= self.seed < 2**63, f"seed is {self.seed}: it must lie between 0 and 2**63 - 1")
 
 
 @dataclass(frozen=True)

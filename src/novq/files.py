@@ -9,7 +9,8 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, renamed to it at the end, removed on any error."""
+    """Yields a temporary path beside `path`, renamed to it at the end, removed on any error; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -22,10 +23,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Make `folder` and prove that files can be written to it; ValueError, in one line, where not."""
+    """Prove that files can be written to `folder`, or that it can be made; ValueError, in one line, where not."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
+        with tempfile.NamedTemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise ValueError(f"cannot write to {folder} ({error.strerror}): choose another --out") from error

@@ -4,10 +4,10 @@ Matrix products only, a multiply-add as two operations; norms and activations ar
 """
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from torch import nn
 
+from novq.backbones.masked import mean_num_masked
 from novq.config import ClassConfig, MaskedConfig, SamplingConfig
 from novq.model import Model
 from novq.orders import cosine_sizes
@@ -36,7 +36,7 @@ def count_parameters(model: Model) -> dict[str, int]:
 def training_flops(model: Model) -> Cost:
     """Forward and backward pass of one image, with the mean number of masked tokens."""
     num_tokens = model.config.grid.num_tokens
-    masked = _mean_masked(num_tokens, model.config.backbone.mask_ratio_min)
+    masked = mean_num_masked(num_tokens, model.config.backbone.mask_ratio_min)
     net = model.head.net
     per_time = _linear(net) - _linear(net.cond_embed)
     head = masked * (_linear(net.cond_embed) + model.head.config.batch_mul * per_time)
@@ -109,10 +109,3 @@ def _linear(module: nn.Module) -> float:
 
 def _attention(config: MaskedConfig, keys: float, queries: float) -> float:
     return 4.0 * keys * queries * config.width
-
-
-def _mean_masked(num_tokens: int, low: float) -> float:
-    """Mean of ⌈T·ratio⌉ for a ratio from the normal(1, 0.25) truncated to [low, 1]: the sum of P(T·ratio > m)."""
-    normal = NormalDist(1.0, 0.25)
-    below = normal.cdf(low)
-    return sum(1 - max(0.0, normal.cdf(m / num_tokens) - below) / (0.5 - below) for m in range(num_tokens))

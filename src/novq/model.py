@@ -50,10 +50,7 @@ class Model(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors; each file appears whole or not at all."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        with atomic_write(folder / WEIGHTS_FILE) as path:
-            save_file(tensors, path, metadata={"format": "pt"})
+        save_tensors(folder / WEIGHTS_FILE, self.state_dict(), {"format": "pt"})
         with atomic_write(folder / CONFIG_FILE) as path:
             path.write_text(to_json(self.config))
 
@@ -68,12 +65,34 @@ class Model(nn.Module):
         return model.eval()
 
 
-def load(model: str | Path, device: str | torch.device = "cpu") -> Model:
+def load(model: str | Path, device: str = "cpu") -> Model:
     """The model in a folder (a run's, or one written by `save_pretrained`) or on the hub, ready to sample.
 
-    ValueError, in one line, where there is no model, or the files are damaged or foreign.
+    ValueError, in one line, where there is no model or no such device, or the files are damaged or foreign.
     """
-    return Model.from_pretrained(model).to(device)
+    target = resolve_device(device)
+    return Model.from_pretrained(model).to(target)
+
+
+def resolve_device(name: str | None) -> torch.device:
+    """The device of that name, by default the GPU where there is one; ValueError where it does not exist."""
+    has_gpu = torch.cuda.is_available()
+    try:
+        device = torch.device(name or ("cuda" if has_gpu else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} does not exist: use cpu or cuda") from error
+    if device.type == "cuda" and not has_gpu:
+        raise ValueError("no CUDA device is available: use the device cpu")
+    return device
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all; OSError where it cannot be written."""
+    with atomic_write(path) as temporary:
+        try:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(f"cannot write {path} ({error})") from error
 
 
 def _download(name: str, revision: str | None) -> Path:

@@ -52,16 +52,16 @@ _MAR_STEPS = 400 * 1_281_167 // 2048
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
         purpose="scikit-learn's 8×8 handwritten digits: from nothing to samples while you wait",
-        cost="2.5 minutes on 2 CPU cores",
-        curve="",
-        minutes=2.5,
+        cost="2 minutes on 2 CPU cores",
+        curve="0.45 after 100 steps, 0.25 after 400, 0.2 at the end",
+        minutes=2,
         config=RunConfig(
             model=ModelConfig(
                 image_size=8,
                 tokenizer=PixelsConfig(channels=1, patch_size=2),
                 conditioning=ClassConfig(num_classes=10, num_tokens=1),
                 backbone=MaskedConfig(128, 2, 2, 4, dropout=0.0),
-                head=DiffusionConfig(128, 3, batch_mul=4),
+                head=DiffusionConfig(128, 3, batch_mul=2),
                 sampling=SamplingConfig(num_iterations=16, num_steps=25, guidance_scale=2.0),
             ),
             data=DataConfig("digits"),
@@ -71,7 +71,7 @@ PRESETS: dict[str, Preset] = {
     "fashion-mnist": Preset(
         purpose="Fashion-MNIST, 28×28 grey images of clothes, as raw pixels",
         cost="10 minutes on 2 CPU cores",
-        curve="",
+        curve="0.34 after 100 steps, 0.20 after 400, 0.16 after 1,300, then nearly flat while samples improve",
         minutes=10,
         config=RunConfig(
             model=ModelConfig(
@@ -89,7 +89,7 @@ PRESETS: dict[str, Preset] = {
     "folder": Preset(
         purpose="your own folder of images (--data DIR), 32×32 RGB as raw pixels; a starting point to override",
         cost="an hour or more on 2 CPU cores",
-        curve="",
+        curve="falls fast for some hundred steps, then slowly while samples improve",
         minutes=60,
         config=RunConfig(
             model=ModelConfig(

@@ -59,9 +59,12 @@ def test_damaged_idx(folder: Path) -> None:
         load_images(str(folder), channels=1, image_size=28)
 
 
-@pytest.mark.skipif(DEBIAN_FOLDER.exists(), reason="Fashion-MNIST is installed here")
-def test_fashion_mnist_without_files_or_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_fashion_mnist_without_files_or_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    monkeypatch.setattr("novq.data.fashion.DEBIAN_FOLDER", tmp_path)
     with pytest.raises(ValueError, match="apt install dataset-fashion-mnist, or give --data"):
         load_images("fashion-mnist", channels=1, image_size=28)
 

@@ -128,3 +128,10 @@ def sample_mask_ratio(low: float, generator: torch.Generator | None = None) -> f
     u = torch.rand((), generator=generator, device=draw, dtype=torch.float64).item()
     floor = _MASK_RATIO.cdf(low)
     return min(max(_MASK_RATIO.inv_cdf(max(floor + u * (0.5 - floor), 1e-12)), low), 1.0)
+
+
+def mean_num_masked(num_tokens: int, low: float) -> float:
+    """Mean of ⌈T·ratio⌉ over draws of the mask ratio: the sum over m < T of P(T·ratio > m)."""
+    floor = _MASK_RATIO.cdf(low)
+    above = [1 - max(0.0, _MASK_RATIO.cdf(m / num_tokens) - floor) / (0.5 - floor) for m in range(num_tokens)]
+    return sum(above)

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
+from novq.config import SOURCES
 from novq.data.digits import load_digits_images
 from novq.data.fashion import has_idx_files, load_fashion_mnist
 from novq.data.folder import load_folder
 from novq.data.images import ImageSet
 
-__all__ = ["SOURCES", "ImageSet", "load_images"]
-
-SOURCES = ("digits", "fashion-mnist")
+__all__ = ["ImageSet", "load_images"]
 
 
 def load_images(source: str, *, channels: int, image_size: int, split: str = "train") -> ImageSet:
@@ -22,7 +21,8 @@ def load_images(source: str, *, channels: int, image_size: int, split: str = "tr
     """
     if channels not in (1, 3):
         raise ValueError(
-            f"images have 1 or 3 channels, this model reads {channels}: it is trained on latents, given from Python"
+            f"images have 1 or 3 channels, this model reads {channels}: a tokenizer that makes such latents from "
+            "images is still missing, choose another preset"
         )
     match source:
         case "":

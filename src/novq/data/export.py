@@ -60,7 +60,6 @@ def write_grid(path: Path, images_BCHW: Tensor, labels: Sequence[int] | None = N
 
 def write_pngs(folder: Path, images_BCHW: Tensor, names: Sequence[str]) -> None:
     """Write each image to its own PNG, named by `names` without the ending."""
-    folder.mkdir(parents=True, exist_ok=True)
     for array, name in zip(to_uint8(images_BCHW), names, strict=True):
         with atomic_write(folder / f"{name}.png") as temporary:
             Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(
@@ -70,5 +69,5 @@ def write_pngs(folder: Path, images_BCHW: Tensor, names: Sequence[str]) -> None:
 
 def write_npz(path: Path, images_BCHW: Tensor, labels: Sequence[int]) -> None:
     """Write `images` (N, H, W, C) uint8 and `labels` (N,) int64, as evaluation tools expect them."""
-    with atomic_write(path) as temporary:
-        np.savez(temporary, images=to_uint8(images_BCHW), labels=np.asarray(labels, np.int64))
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, images=to_uint8(images_BCHW), labels=np.asarray(labels, np.int64))

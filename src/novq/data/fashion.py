@@ -75,10 +75,10 @@ def _require(folder: Path, name: str) -> Path:
 
 
 def _load_from_hub(split: str) -> ImageSet:
-    try:
-        from datasets import load_dataset
+    import datasets
 
-        rows = load_dataset(HUB_ID, split=split).with_format("numpy")
+    try:
+        rows = datasets.load_dataset(HUB_ID, split=split).with_format("numpy")
     except Exception as error:  # the library raises a dozen unrelated types when it cannot reach the hub
         raise ValueError(
             "Fashion-MNIST is not on this machine and the Hugging Face hub did not answer "

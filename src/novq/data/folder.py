@@ -33,14 +33,14 @@ def load_folder(folder: Path, channels: int, image_size: int) -> ImageSet:
 
     def decode(path: Path) -> np.ndarray | None:
         try:
-            with warnings.catch_warnings(), Image.open(path) as image:
-                warnings.simplefilter("ignore")  # of Pillow on odd metadata
+            with Image.open(path) as image:
                 return fit_image(image, channels, image_size)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             return None  # Pillow raises any of these on damaged files
 
     console = Console(stderr=True)
     with (
+        warnings.catch_warnings(action="ignore"),  # of Pillow on odd metadata
         ThreadPoolExecutor(os.cpu_count()) as pool,
         Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
@@ -55,7 +55,7 @@ def load_folder(folder: Path, channels: int, image_size: int) -> ImageSet:
     if skipped:
         log.warning("skipped %d of %d images that could not be read: %s", len(skipped), len(files), named)
     images = np.stack([array for array in arrays if array is not None])
-    return ImageSet(torch.from_numpy(images), torch.tensor([labels[k] for k in good]), class_names, skipped)
+    return ImageSet(torch.from_numpy(images), torch.tensor([labels[k] for k in good]), class_names)
 
 
 def _list_images(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:

@@ -16,16 +16,15 @@ class ImageSet:
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-    """Files that could not be read."""
 
     def __len__(self) -> int:
         return len(self.images)
 
     def resized(self, channels: int, image_size: int) -> "ImageSet":
-        """The same images with other channels or size, itself where these are right."""
+        """The same grey images with other channels or size; the set itself where these are right."""
         if self.images.shape[1:] == (channels, image_size, image_size):
             return self
+        assert self.images.shape[1] == 1
         fitted = [fit_image(Image.fromarray(image[0].numpy()), channels, image_size) for image in self.images]
         return dataclasses.replace(self, images=torch.from_numpy(np.stack(fitted)))
 

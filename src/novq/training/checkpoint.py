@@ -14,13 +14,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from novq.codec import differences, from_json, to_json
 from novq.config import RunConfig
 from novq.files import atomic_write
-from novq.model import CONFIG_FILE, WEIGHTS_FILE, Model
+from novq.model import CONFIG_FILE, WEIGHTS_FILE, Model, save_tensors
 
 RUN_FILE = "run.json"
 STATE_FILE = "training.safetensors"
@@ -41,7 +40,7 @@ class Progress:
 
 
 def check_same_run(folder: Path, config: RunConfig) -> None:
-    """ValueError where the folder holds another run, naming what differs, or a model that is not a run."""
+    """ValueError where the folder holds another run, naming what differs, or a model that cannot be resumed."""
     path = folder / RUN_FILE
     if not path.exists():
         if (folder / CONFIG_FILE).exists() or (folder / WEIGHTS_FILE).exists():
@@ -51,6 +50,11 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
         found = from_json(RunConfig, path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is not a recipe of this version ({error}): choose another --out") from error
+    if (folder / WEIGHTS_FILE).exists() and not (folder / STATE_FILE).exists():
+        raise ValueError(
+            f"{folder} holds a trained model, but {STATE_FILE} is missing, without which training would start anew "
+            "over it: copy that file back, or choose another --out"
+        )
     different = differences(found, config)
     if different:
         raise ValueError(
@@ -68,17 +72,12 @@ def write_config(folder: Path, config: RunConfig) -> None:
 def save(
     folder: Path, model: Model, ema: Model, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Write the training state, then the averaged model; each file is replaced whole."""
+    """Write the averaged model, then the training state; each file is replaced whole."""
+    ema.save_pretrained(folder)
     tensors = {f"raw.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"ema.{name}": value for name, value in ema.state_dict().items()}
     tensors |= _moments(model, optimizer)
-    with atomic_write(folder / STATE_FILE) as path:
-        save_file(
-            {name: value.contiguous() for name, value in tensors.items()},
-            path,
-            metadata={"progress": json.dumps(dataclasses.asdict(progress))},
-        )
-    ema.save_pretrained(folder)
+    save_tensors(folder / STATE_FILE, tensors, {"progress": json.dumps(dataclasses.asdict(progress))})
 
 
 def resume(folder: Path, model: Model, ema: Model, optimizer: torch.optim.Optimizer) -> Progress:
@@ -93,9 +92,11 @@ def resume(folder: Path, model: Model, ema: Model, optimizer: torch.optim.Optimi
         model.load_state_dict(_below(tensors, "raw."))
         ema.load_state_dict(_below(tensors, "ema."))
         _load_moments(tensors, model, optimizer)
+    except torch.OutOfMemoryError:
+        raise
     except (SafetensorError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is damaged or of another version: start anew with another --out "
+            f"{path} is damaged or of another version ({error}): start anew with another --out "
             f"({WEIGHTS_FILE} beside it can still be sampled)"
         ) from error
     return progress

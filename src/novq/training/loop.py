@@ -17,7 +17,7 @@ from novq.config import ClassConfig, RunConfig, UnconditionalConfig
 from novq.data import ImageSet, load_images
 from novq.data.export import write_grid
 from novq.files import check_writable
-from novq.model import Model
+from novq.model import Model, resolve_device
 from novq.sampling import sample
 from novq.training import checkpoint
 from novq.training.batches import Batches, step_seed
@@ -68,23 +68,22 @@ def train(
     data = load_images(config.data.source, channels=tokenizer.channels, image_size=config.model.image_size)
     config = with_classes(config, data)
     checkpoint.check_same_run(out, config)
-    accelerator = _make_accelerator(config, device, out)
     check_writable(out)
+    accelerator = _make_accelerator(config, device, out)
+    run = _Run(config, out, data, accelerator, minutes, steps)
     checkpoint.write_config(out, config)
     accelerator.init_trackers("novq")
-    return _Run(config, out, data, accelerator, minutes, steps).go()
+    return run.go()
 
 
 def with_classes(config: RunConfig, data: ImageSet) -> RunConfig:
-    """The recipe with the number and names of the data's classes, unconditional where it has none."""
-    given = config.model.conditioning
-    if data.class_names:
-        dropout = given.dropout if isinstance(given, ClassConfig) else ClassConfig.dropout
-        fitted = ClassConfig(len(data.class_names), given.num_tokens, dropout, data.class_names)
-        sampling = config.model.sampling
+    """The recipe with the number and names of the data's classes; unconditional, so unguided, where it has none."""
+    given, sampling = config.model.conditioning, config.model.sampling
+    if isinstance(given, ClassConfig) and data.class_names:
+        fitted = ClassConfig(len(data.class_names), given.num_tokens, given.dropout, data.class_names)
     else:
         fitted = UnconditionalConfig(given.num_tokens)
-        sampling = dataclasses.replace(config.model.sampling, guidance_scale=1.0)
+        sampling = dataclasses.replace(sampling, guidance_scale=1.0)
     model = dataclasses.replace(config.model, conditioning=fitted, sampling=sampling)
     return dataclasses.replace(config, model=model)
 
@@ -153,7 +152,7 @@ class _Run:
         return Summary(
             progress=dataclasses.replace(progress),
             new_steps=progress.step - first_step,
-            interrupted=stop.requested,
+            interrupted=stop.requested and self.share() < 1,
             precision="bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
         )
 
@@ -207,7 +206,6 @@ class _Run:
     def draw(self) -> None:
         """Write sample grids of the weights and of their average, at the model's default settings."""
         folder = self.out / "samples"
-        folder.mkdir(exist_ok=True)
         conditioning = self.config.model.conditioning
         num_classes = conditioning.num_classes if isinstance(conditioning, ClassConfig) else 0
         labels = [k % num_classes for k in range(4 * min(num_classes, 10))] if num_classes else None
@@ -218,11 +216,7 @@ class _Run:
 
 
 def _make_accelerator(config: RunConfig, device: str | None, out: Path) -> Accelerator:
-    if device not in (None, "cpu", "cuda"):
-        raise ValueError(f"device is {device!r}: use cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("no CUDA device is available: leave --device out to train on the CPU")
-    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    on_cpu = resolve_device(device).type == "cpu"
     tracker = config.loop.tracker
     AcceleratorState._reset_state(
         True
@@ -233,6 +227,10 @@ def _make_accelerator(config: RunConfig, device: str | None, out: Path) -> Accel
         log_with=None if tracker == "none" else tracker,
         project_dir=out / "logs",
     )
+    if tracker != "none" and not accelerator.log_with:
+        raise ValueError(
+            f"the tracker {tracker} is not installed: pip install {tracker}, or --loop.tracker none"
+        )
     if accelerator.num_processes > 1:
         raise ValueError("training runs in one process in this version: start it without torchrun")
     return accelerator

@@ -11,10 +11,13 @@ from novq.model import Model
 
 
 def make_optimizer(model: Model, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW with the paper's groups: no weight decay on biases, norms and other vectors, nor in the head."""
+    """AdamW with the paper's groups: no weight decay on biases, norms and the head."""
+    norms = {
+        id(p) for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()
+    }
     decayed, plain = [], []
     for name, parameter in model.named_parameters():
-        is_plain = parameter.ndim <= 1 or name.startswith("head.")
+        is_plain = id(parameter) in norms or name.endswith(".bias") or name.startswith("head.")
         (plain if is_plain else decayed).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},

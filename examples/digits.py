@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import sys
 import time
 from pathlib import Path
 
@@ -62,13 +63,14 @@ def main() -> None:
     }
     with atomic_write(args.out / "report.json") as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
+    novq_command = Path(sys.executable).parent / "novq"
     print(
         f"\npicture  {args.out / 'samples.png'} (a row for each class, seeds 0 to {min(args.num, 100) - 1})\n"
         f"report   {args.out / 'report.json'}\n"
         f"quality  {scores.class_accuracy:.1%} of {args.num} samples are seen as the digit that was asked for "
         f"(real digits: {scores.classifier_test_accuracy:.1%});\n"
         f"         their spread within a class is {scores.within_class_std_ratio:.2f} of the real digits'\n"
-        f"again    novq sample {args.out / 'run'} --classes 3 --num 16 --out threes.png"
+        f"again    {novq_command} sample {args.out / 'run'} --classes 3 --num 16 --out threes.png"
     )
 
 

@@ -104,10 +104,11 @@ class MaskedConfig:
     mlp_ratio: float = 4.0
     dropout: float = 0.1
     mask_ratio_min: float = 0.7
-    """Training masks a share of the tokens drawn from a normal(1, 0.25) truncated to [mask_ratio_min, 1]."""
+    """Training masks a share of the tokens drawn from a normal(1, mask_ratio_std) truncated to [mask_ratio_min, 1]."""
+    mask_ratio_std: float = 0.25
 
     def __post_init__(self) -> None:
-        _check_positive(self, "width", "decoder_depth", "num_heads", "mlp_ratio")
+        _check_positive(self, "width", "decoder_depth", "num_heads", "mlp_ratio", "mask_ratio_std")
         _check(self.encoder_depth >= 0, f"encoder_depth is {self.encoder_depth}: it must not be negative")
         _check(
             self.width % self.num_heads == 0,

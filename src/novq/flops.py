@@ -36,7 +36,7 @@ def count_parameters(model: Model) -> dict[str, int]:
 def training_flops(model: Model) -> Cost:
     """Forward and backward pass of one image, with the mean number of masked tokens."""
     num_tokens = model.config.grid.num_tokens
-    masked = mean_num_masked(num_tokens, model.config.backbone.mask_ratio_min)
+    masked = mean_num_masked(model.config.backbone, num_tokens)
     net = model.head.net
     per_time = _linear(net) - _linear(net.cond_embed)
     head = masked * (_linear(net.cond_embed) + model.head.config.batch_mul * per_time)

@@ -20,8 +20,6 @@ from novq.config import MaskedConfig
 from novq.nn import NORM_EPS, Block, embedding, init_linear
 from novq.orders import Plan, gather_tokens, random_orders
 
-_MASK_RATIO = NormalDist(mu=1.0, sigma=0.25)
-
 
 @dataclass
 class MaskedState:
@@ -67,7 +65,7 @@ class MaskedBackbone(nn.Module):
         """
         batch, num_tokens, _ = x_BTC.shape
         order_BT = random_orders(batch, num_tokens, generator, x_BTC.device)
-        num_masked = math.ceil(num_tokens * sample_mask_ratio(self.config.mask_ratio_min, generator))
+        num_masked = math.ceil(num_tokens * sample_mask_ratio(self.config, generator))
         masked_BM, known_BE = order_BT[:, :num_masked], order_BT[:, num_masked:]
         z_BMD = self.decode(self.encode(x_BTC, cond_BKD, known_BE), known_BE, masked_BM, num_masked)
         x_BMC = gather_tokens(x_BTC, masked_BM)
@@ -122,16 +120,18 @@ class MaskedBackbone(nn.Module):
         return self.decoder_norm(h_BSD) + F.embedding(masked_BM[:, :size], self.head_pos)
 
 
-def sample_mask_ratio(low: float, generator: torch.Generator | None = None) -> float:
-    """A draw from a normal(1, 0.25) truncated to [low, 1] (Li et al. 2023, MAGE), by inversion."""
+def sample_mask_ratio(config: MaskedConfig, generator: torch.Generator | None = None) -> float:
+    """A draw from a normal(1, std) truncated to [min, 1] (Li et al. 2023, MAGE), by inversion."""
+    normal, low = NormalDist(1.0, config.mask_ratio_std), config.mask_ratio_min
     draw = generator.device if generator is not None else "cpu"  # the default stays off the GPU: no wait
     u = torch.rand((), generator=generator, device=draw, dtype=torch.float64).item()
-    floor = _MASK_RATIO.cdf(low)
-    return min(max(_MASK_RATIO.inv_cdf(max(floor + u * (0.5 - floor), 1e-12)), low), 1.0)
+    floor = normal.cdf(low)
+    return min(max(normal.inv_cdf(max(floor + u * (0.5 - floor), 1e-12)), low), 1.0)
 
 
-def mean_num_masked(num_tokens: int, low: float) -> float:
+def mean_num_masked(config: MaskedConfig, num_tokens: int) -> float:
     """Mean of ⌈T·ratio⌉ over draws of the mask ratio: the sum over m < T of P(T·ratio > m)."""
-    floor = _MASK_RATIO.cdf(low)
-    above = [1 - max(0.0, _MASK_RATIO.cdf(m / num_tokens) - floor) / (0.5 - floor) for m in range(num_tokens)]
+    normal = NormalDist(1.0, config.mask_ratio_std)
+    floor = normal.cdf(config.mask_ratio_min)
+    above = [1 - max(0.0, normal.cdf(m / num_tokens) - floor) / (0.5 - floor) for m in range(num_tokens)]
     return sum(above)

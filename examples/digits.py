@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -63,7 +64,7 @@ def main() -> None:
     }
     with atomic_write(args.out / "report.json") as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
-    novq_command = Path(sys.executable).parent / "novq"
+    novq_command = os.path.relpath(Path(sys.executable).parent / "novq")
     print(
         f"\npicture  {args.out / 'samples.png'} (a row for each class, seeds 0 to {min(args.num, 100) - 1})\n"
         f"report   {args.out / 'report.json'}\n"
